@@ -1,0 +1,1 @@
+"""Campaigns: what to say, to whom, when; their rounds run through the one sending pipeline."""

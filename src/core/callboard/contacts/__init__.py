@@ -1,0 +1,1 @@
+"""Contacts, their consent and the numbers nobody may write to."""

@@ -1,0 +1,1 @@
+"""Short links: made in the transaction of the message that carries them."""

@@ -1,0 +1,1 @@
+"""Tenants, their settings, and the credentials that stand for them."""
