@@ -1,0 +1,1 @@
+"""SMS by Mitto: client, wire shapes, error table, webhooks; providers.md section 7."""

@@ -1,0 +1,1 @@
+"""WhatsApp Cloud API: client, wire shapes, error table, webhooks; providers.md section 1."""
