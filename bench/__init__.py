@@ -1,0 +1,1 @@
+"""Benches: each row names its physical limit and prints our ratio to it, measured in the same run."""
