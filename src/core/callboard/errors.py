@@ -35,6 +35,12 @@ class NotFound(CoreError):
     code = "NOT_FOUND"
 
 
+class Gone(CoreError):
+    """It was there and has expired."""
+
+    code = "GONE"
+
+
 class Unauthenticated(CoreError):
     """The credential is missing, wrong, expired or revoked; which of these is not said."""
 

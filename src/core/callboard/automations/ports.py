@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from callboard.automations.model import Automation, ShopEvent, TextTemplate
+from callboard.contacts.ports import Contacts
 from callboard.ids import AutomationId
 from callboard.tenants.model import Tenant
 
@@ -49,6 +50,8 @@ class Work(Protocol):
 
     @property
     def tenant(self) -> Tenant: ...
+    @property
+    def contacts(self) -> Contacts: ...
     @property
     def automations(self) -> Automations: ...
     @property

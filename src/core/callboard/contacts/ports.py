@@ -29,6 +29,10 @@ class Contacts(Protocol):
 
     async def by_phone(self, e164: str) -> Contact | None: ...
 
+    async def existing_phones(self, phones: Collection[str]) -> frozenset[str]:
+        """Those of ``phones`` (up to 10,000) that a live contact has: what a dry run of an import looks at."""
+        ...
+
     async def add(self, contact: Contact) -> None:
         """AlreadyExists when a live contact has the phone."""
         ...

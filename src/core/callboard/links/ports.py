@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Protocol
 
-from callboard.ids import CampaignId, TenantId
+from callboard.ids import CampaignId, ContactId, TenantId
 from callboard.links.model import Link
 
 
@@ -27,6 +27,17 @@ class LinkDirectory(Protocol):
 
     async def by_token(self, token: str) -> Link | None: ...
 
+    async def recipient(self, contact: ContactId) -> tuple[TenantId, str | None] | None:
+        """Whose contact this is, and its phone; deleted contacts too: an unsubscribe link outlives its contact."""
+        ...
+
     async def add_clicks(self, clicks: Mapping[tuple[TenantId, str, date], int]) -> None:
         """Add counted clicks per (tenant, token, UTC day), many at once."""
         ...
+
+
+class SystemWork(Protocol):
+    """A transaction across tenants."""
+
+    @property
+    def link_directory(self) -> LinkDirectory: ...

@@ -62,6 +62,18 @@ class Audiences(Protocol):
         ...
 
 
+class Reach(Protocol):
+    """The part of the ledger a preview asks, so that preview and freeze are one query (``messages.ports.Ledger``)."""
+
+    async def eligible(self, audience: Criteria, *, today: date) -> int:
+        """How many messages a campaign to this audience would make now."""
+        ...
+
+    async def eligible_many(self, audiences: Mapping[str, Criteria], *, today: date) -> Mapping[str, int]:
+        """Several of :meth:`eligible` in one pass over the contacts, by the caller's keys."""
+        ...
+
+
 class Work(Protocol):
     """One tenant's transaction."""
 
@@ -71,3 +83,5 @@ class Work(Protocol):
     def segments(self) -> Segments: ...
     @property
     def audiences(self) -> Audiences: ...
+    @property
+    def ledger(self) -> Reach: ...

@@ -29,7 +29,7 @@ class Channel(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Tenant:
-    """``slug`` is unique and names the tenant on the command line; ``region`` is ISO 3166 alpha-2, ``timezone`` IANA."""
+    """``slug`` is unique and names it on the command line; ``region`` is ISO 3166 alpha-2, ``timezone`` IANA."""
 
     id: TenantId
     slug: str

@@ -67,6 +67,10 @@ class Directory(Protocol):
         """Add a tenant with an empty credit account; AlreadyExists when the slug is taken."""
         ...
 
+    async def save(self, tenant: Tenant) -> None:
+        """Replace name and time zone; slug, region and id never change."""
+        ...
+
     async def by_slug(self, slug: str) -> Tenant | None: ...
 
     async def by_id(self, tenant: TenantId) -> Tenant | None: ...
@@ -75,6 +79,10 @@ class Directory(Protocol):
 
     async def by_key_digest(self, digest: bytes) -> Credential | None:
         """The key with this SHA-256, whoever's it is."""
+        ...
+
+    async def settings_named(self, name: str) -> Mapping[TenantId, str]:
+        """Every tenant's value of one setting, plain or (decrypted) secret: whose webhook this is."""
         ...
 
     async def touch(self, keys: Mapping[KeyId, datetime]) -> None:
