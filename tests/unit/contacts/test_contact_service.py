@@ -234,3 +234,19 @@ async def test_moving_a_contact_to_a_suppressed_number_opts_it_out() -> None:
     await service.opt_out(shop.tenant, ASHA.e164, source=ConsentSource.INBOUND)
     made = await service.create(shop.tenant, ContactChanges(phone=Phone("+919876543219"), consent=Consent.OPTED_IN))
     assert (await service.update(shop.tenant, made.id, ContactChanges(phone=ASHA))).consent is Consent.OPTED_OUT
+
+
+async def test_an_imported_opt_out_survives_deleting_and_importing_again() -> None:
+    shop = await open_shop()
+    out: dict[str, str | None] = {"phone": ASHA.e164, "smsConsent": "opted_out"}
+    back: dict[str, str | None] = {"phone": ASHA.e164, "smsConsent": "opted_in"}
+    await imports(shop).run(shop.tenant, [(2, out)])
+    async with shop.store.work(shop.tenant) as w:
+        found = await w.contacts.by_phone(ASHA.e164)
+    assert found is not None
+    await contacts(shop).delete(shop.tenant, found.id)
+    await imports(shop).run(shop.tenant, [(2, back)])
+    async with shop.store.work(shop.tenant) as w:
+        again = await w.contacts.by_phone(ASHA.e164)
+    assert again is not None
+    assert again.consent is Consent.OPTED_OUT

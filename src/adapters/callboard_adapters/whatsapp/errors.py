@@ -206,8 +206,10 @@ def refusal(status: int, code: int | None, subcode: int | None, retry_after: flo
 
 
 def failure(code: int | None) -> tuple[Reason, bool]:
-    """Why a message failed after acceptance, for a status webhook, and whether the person stopped marketing."""
+    """Why a message failed after acceptance, for a status webhook, and whether the person stopped marketing.
+
+    Always ``undelivered``: that word tells a message the provider took (and was paid for) from one it refused. Meta's
+    code, stored beside it, says what happened.
+    """
     rule = rule_of(code) if code is not None else None
-    if rule is None or rule.verb not in (Verb.NEVER_FOR_RECIPIENT, Verb.NEVER_FOR_TEMPLATE):
-        return Reason.UNDELIVERED, False
-    return (Reason.UNDELIVERED if rule.reason is Reason.REFUSED else rule.reason), rule.opted_out
+    return Reason.UNDELIVERED, rule is not None and rule.opted_out

@@ -118,10 +118,17 @@ class ContactService:
             return changed
 
     async def delete(self, tenant: TenantId, contact: ContactId) -> None:
-        """Soft: the row stays for the ledger's sake, the phone is free again. NotFound."""
+        """Soft: the row stays for the ledger's sake, the phone is free again. NotFound.
+
+        A person who had opted out stays out: the number is suppressed, so that a later import cannot bring it back in.
+        """
+        now = self.clock.now()
         async with self.work(tenant) as w:
-            decision = rules.delete(_found(await w.contacts.get(contact)), now=self.clock.now())
+            before = _found(await w.contacts.get(contact))
+            decision = rules.delete(before, now=now)
             await w.contacts.save(_found(decision.contact))
+            if before.phone is not None and before.consent is Consent.OPTED_OUT:
+                await w.contacts.suppress(Suppression(phone=before.phone.e164, reason="opted_out_and_deleted", at=now))
             await w.outbox.add(*decision.events)
 
     async def opt_out(

@@ -53,7 +53,8 @@ class Deliveries(Protocol):
     async def fan_out(self, subscribers: Mapping[str, Sequence[str]], *, limit: int) -> list[UUID]:
         """Turn unpublished events into one delivery per subscriber of their type; returns the new deliveries.
 
-        ``subscribers`` maps an event type to names. Rows are read by their own mark with SKIP LOCKED, never "id > last".
+        ``subscribers`` maps an event type to names. Rows are read by their own mark with SKIP LOCKED, never "id >
+        last".
         """
         ...
 
@@ -100,6 +101,14 @@ class Inbox(Protocol):
         ...
 
 
+class Hints(Protocol):
+    """Waking somebody up. A hint may be lost, doubled or late: the database holds the work, the sweep finds it."""
+
+    async def wake(self, queue: str, *arguments: str) -> None:
+        """Never raises and never blocks for long: a broker that is down only costs latency."""
+        ...
+
+
 class SystemWork(Protocol):
     """A transaction across tenants."""
 
@@ -116,4 +125,15 @@ class Work(Protocol):
     def inbox(self) -> Inbox: ...
 
 
-__all__ = ["DeadDelivery", "Deliveries", "Delivery", "DueTimer", "EventId", "Inbox", "SystemWork", "TimerQueue", "Work"]
+__all__ = [
+    "DeadDelivery",
+    "Deliveries",
+    "Delivery",
+    "DueTimer",
+    "EventId",
+    "Hints",
+    "Inbox",
+    "SystemWork",
+    "TimerQueue",
+    "Work",
+]

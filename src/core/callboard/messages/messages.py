@@ -26,3 +26,11 @@ class RunDrained(Event):
     type: ClassVar[str] = "run.drained"
     run_id: RunId
     campaign_id: CampaignId | None
+
+
+@attrs.frozen(kw_only=True)
+class OptOutReported(Event):
+    """A provider says that this number (E.164) stopped the tenant's marketing."""
+
+    type: ClassVar[str] = "message.opt_out_reported"
+    phone: str

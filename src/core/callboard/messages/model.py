@@ -95,7 +95,7 @@ class Purpose(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class WhatsAppTemplate:
-    """A template by name and language; ``body`` holds our placeholders in the order of ``{{1}}``, ``{{2}}``, …"""
+    """A template by name and language. ``body`` holds our placeholders in the order of ``{{1}}``, ``{{2}}``, etc."""
 
     name: str
     language: str
@@ -130,7 +130,7 @@ class RunState(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One sending round: its recipients are frozen, its rows are the ledger. ``number`` counts a campaign's rounds from 1."""
+    """One sending round: its recipients are frozen, its rows are the ledger. A campaign's rounds count from 1."""
 
     id: RunId
     tenant_id: TenantId
@@ -209,7 +209,8 @@ class Change:
     """What happens to one row of a leased chunk. Applied only if the row still is ``queued`` (marks) or still carries
     ``attempt`` (results): otherwise it is dropped.
 
-    ``refund`` gives the row's credit back in the same transaction, once.
+    ``refund`` gives the row's credit back in the same transaction, once. ``burnt`` False (only with ``queued``, only in
+    ``settle``) takes one off the row's attempt again: a 429 or a blocked sender is not the message's fault.
     """
 
     seq: int
@@ -220,6 +221,7 @@ class Change:
     provider_message_id: str | None = None
     provider_code: str | None = None
     refund: bool = False
+    burnt: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -239,8 +241,8 @@ class Tally:
 
     @property
     def accepted(self) -> int:
-        """Accepted by the provider, whatever came after short of a failure known before acceptance."""
-        return sum(self[s] for s in HANDED_OVER)
+        """Accepted by the provider, whatever came after: failures reported later (``undelivered``) count too."""
+        return sum(self[s] for s in HANDED_OVER) + self.by_reason.get(Reason.UNDELIVERED, 0)
 
 
 class Fact(StrEnum):
@@ -256,7 +258,9 @@ class Fact(StrEnum):
 class Receipt:
     """One fact from a provider. Found by ``message_id`` when the provider echoes ours, else by its own id.
 
-    ``reason`` and ``provider_code`` only for FAILED.
+    ``reason`` and ``provider_code`` only for FAILED; the reason is UNDELIVERED, which only rows have that failed after
+    acceptance, and the code says what the provider meant. ``tenants`` are those whose signature vouches for it: a
+    message of any other tenant is not found by it (None: no limit).
     """
 
     provider: str
@@ -267,6 +271,7 @@ class Receipt:
     reason: Reason | None = None
     provider_code: str | None = None
     opted_out: bool = False
+    tenants: frozenset[TenantId] | None = None
 
     @property
     def key(self) -> str:

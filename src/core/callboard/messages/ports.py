@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
 import attrs
 
+from callboard.credits.model import Entry
 from callboard.credits.ports import Credits
-from callboard.events import Outbox
+from callboard.delivery.ports import Hints
+from callboard.events import Event, Outbox
 from callboard.ids import CampaignId, ContactId, MessageId, RunId, TenantId
 from callboard.messages.model import (
     Candidate,
@@ -51,6 +53,10 @@ class Ledger(Protocol):
         """How many rows :meth:`freeze` would make now."""
         ...
 
+    async def eligible_many(self, audiences: Mapping[str, Criteria], *, today: date) -> Mapping[str, int]:
+        """Several of :meth:`eligible` in one pass over the contacts, by the caller's keys."""
+        ...
+
     async def eligible_failed(self, of: RunId) -> int:
         """How many rows :meth:`freeze_failed` would make now."""
         ...
@@ -76,9 +82,7 @@ class Ledger(Protocol):
         """Extend the lease; False when the chunk was taken by somebody else or the run is not open any more."""
         ...
 
-    async def candidates(
-        self, chunk: Chunk, *, limit: int, now: datetime, cap: FrequencyCap | None
-    ) -> list[Candidate]:
+    async def candidates(self, chunk: Chunk, *, limit: int, now: datetime, cap: FrequencyCap | None) -> list[Candidate]:
         """Queued rows of the chunk that are due, by seq."""
         ...
 
@@ -89,9 +93,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def settle(
-        self, chunk: Chunk, changes: Sequence[Change], *, now: datetime, remember: bool
-    ) -> frozenset[int]:
+    async def settle(self, chunk: Chunk, changes: Sequence[Change], *, now: datetime, remember: bool) -> frozenset[int]:
         """Apply provider answers, one batch.
 
         A row in ``sending`` or ``unknown`` with this attempt takes the new state; a row that a receipt already moved on
@@ -145,7 +147,10 @@ class Senders(Protocol):
     async def resume(self, channel: Channel) -> None: ...
 
     async def reserve(self, channel: Channel, n: int, *, per_second: float, now: datetime) -> datetime:
-        """Book the next ``n`` sending slots at this rate over all processes; returns when the first one starts."""
+        """Book the next ``n`` sending slots at this rate over all processes; returns when the first one starts.
+
+        ``n`` = 0 books nothing and only looks.
+        """
         ...
 
 
@@ -186,7 +191,7 @@ class Queue(Protocol):
         ...
 
     async def expire(self, *, limit: int) -> int:
-        """Free chunks whose lease is over: their ``sending`` rows become unknown (worker_lost). Returns chunks freed."""
+        """Free chunks whose lease is over: their ``sending`` rows become unknown (worker_lost). How many it freed."""
         ...
 
     async def give_up(self, *, older_than: datetime, now: datetime, limit: int) -> list[Refundable]:
@@ -211,7 +216,8 @@ class Queue(Protocol):
 @attrs.frozen(kw_only=True)
 class Applied:
     """What a batch of receipts did. ``writeoffs`` are rows proved accepted after their credit had come back;
-    ``opted_out`` are (tenant, phone) pairs whose provider says they stopped marketing."""
+    ``opted_out`` are (tenant, phone) pairs whose provider says they stopped marketing.
+    """
 
     changed: int
     duplicate: int
@@ -239,6 +245,22 @@ class Receipts(Protocol):
         ...
 
 
+class Accounts(Protocol):
+    """Every tenant's credits, for movements that must commit with a change made across tenants (system scope)."""
+
+    async def book(self, tenant: TenantId, *entries: Entry) -> int:
+        """As ``Credits.book`` of that tenant, in this transaction."""
+        ...
+
+
+class Outboxes(Protocol):
+    """Every tenant's outbox, for facts that must commit with a change made across tenants (system scope)."""
+
+    async def add(self, tenant: TenantId, *events: Event) -> None:
+        """As ``Outbox.add`` of that tenant, in this transaction."""
+        ...
+
+
 class SystemWork(Protocol):
     """A transaction across tenants."""
 
@@ -246,6 +268,10 @@ class SystemWork(Protocol):
     def queue(self) -> Queue: ...
     @property
     def receipts(self) -> Receipts: ...
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def outboxes(self) -> Outboxes: ...
 
 
 # --- channels -----------------------------------------------------------------------------------------------------
@@ -254,7 +280,8 @@ class SystemWork(Protocol):
 @attrs.frozen(kw_only=True)
 class Outbound:
     """A rendered message for one recipient. ``to`` is E.164 with ``+``; ``reference`` comes back on receipts if the
-    provider can echo it. ``parameters`` are the rendered template parameters in order."""
+    provider can echo it. ``parameters`` are the rendered template parameters in order.
+    """
 
     reference: MessageId
     to: str
@@ -295,7 +322,7 @@ class NotSent:
 
 @attrs.frozen(kw_only=True)
 class SenderBlocked:
-    """The provider refuses the sender itself (credentials, spam rate, payment): the row goes back, the sender pauses."""
+    """The provider refuses the sender itself (credentials, spam rate, payment): rows go back, the sender pauses."""
 
     provider_code: str
     reason: str
@@ -338,9 +365,26 @@ class Channels(Protocol):
         ...
 
 
-class Hints(Protocol):
-    """Waking somebody up. A hint may be lost, doubled or late: the database holds the work, the sweep finds it."""
-
-    async def wake(self, queue: str, *arguments: str) -> None:
-        """Never raises and never blocks for long: a broker that is down only costs latency."""
-        ...
+__all__ = [
+    "Accepted",
+    "Accounts",
+    "Ambiguous",
+    "Answer",
+    "Applied",
+    "ChannelClient",
+    "Channels",
+    "Hints",
+    "Ledger",
+    "NotSent",
+    "Outbound",
+    "Outboxes",
+    "Queue",
+    "Receipts",
+    "Refundable",
+    "Refused",
+    "SenderBlocked",
+    "SenderState",
+    "Senders",
+    "SystemWork",
+    "Work",
+]
