@@ -53,7 +53,7 @@ def postgres() -> str:
         ).get_uri()
     name = f"bench_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(base, autocommit=True) as c:
-        c.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+        c.execute(f'CREATE DATABASE "{name}"'.encode())
     head, _, tail = base.partition("?")
     url = f"{head.rsplit('/', 1)[0]}/{name}" + (f"?{tail}" if tail else "")
     url = url.replace("postgresql://", "postgresql+psycopg://", 1)

