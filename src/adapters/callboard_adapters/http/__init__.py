@@ -1,0 +1,1 @@
+"""The public HTTP surfaces: one Litestar app, one dialect per surface."""

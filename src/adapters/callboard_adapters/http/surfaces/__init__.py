@@ -1,0 +1,1 @@
+"""One folder per public contract; surfaces never import each other."""

@@ -1,0 +1,1 @@
+"""The store contract: a shop's marketing dashboard; contracts/store.md."""

@@ -1,0 +1,1 @@
+"""Handlers of the store: translate, call, translate."""

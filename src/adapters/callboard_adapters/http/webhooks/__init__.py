@@ -1,0 +1,1 @@
+"""Callbacks that more than one surface may serve: no bearer, a signature over the raw body instead."""

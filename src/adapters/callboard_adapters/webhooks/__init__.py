@@ -1,0 +1,1 @@
+"""Provider callbacks on their way in: group commit and whose they are."""
