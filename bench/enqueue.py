@@ -61,8 +61,8 @@ async def bare(store: SqlStore, tenant: TenantId) -> float:
         await c.execute(
             text(
                 "INSERT INTO bare_messages (tenant_id, run_id, seq, contact_id, phone, first_name, last_name, state,"
-                " attempt, credits) SELECT :tenant, :run, row_number() OVER (), id, phone, first_name, last_name, 'queued', 0, 1"
-                " FROM contacts WHERE tenant_id = :tenant AND deleted_at IS NULL AND phone IS NOT NULL"
+                " attempt, credits) SELECT :tenant, :run, row_number() OVER (), id, phone, first_name, last_name,"
+                " 'queued', 0, 1 FROM contacts WHERE tenant_id = :tenant AND deleted_at IS NULL AND phone IS NOT NULL"
                 " AND consent = 'opted_in'"
             ),
             values,
@@ -84,7 +84,8 @@ async def prepare(store: SqlStore) -> None:
             for sql in (
                 await c.execute(
                     text(
-                        "SELECT sql FROM sqlite_master WHERE tbl_name = 'messages' AND type = 'index' AND sql IS NOT NULL"
+                        "SELECT sql FROM sqlite_master WHERE tbl_name = 'messages' AND type = 'index'"
+                        " AND sql IS NOT NULL"
                     )
                 )
             ).scalars():
