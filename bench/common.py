@@ -93,7 +93,8 @@ async def fill_contacts(store: SqlStore, tenant: TenantId, n: int) -> None:
                 "INSERT INTO contacts (id, tenant_id, phone, phone_valid, first_name, last_name, gender, birth_date,"
                 f" tags, consent, created_at, updated_at) SELECT {identity}, :tenant, '+91' || {phone}, true,"
                 f" 'First' || CAST(i AS TEXT), 'Last', CASE i % 3 WHEN 0 THEN 'male' WHEN 1 THEN 'female' END,"
-                f" {born}, '', CASE WHEN i % 28 = 0 THEN 'opted_out' ELSE 'opted_in' END, :now, :now FROM ({numbers}) AS n"
+                f" {born}, '', CASE WHEN i % 28 = 0 THEN 'opted_out' ELSE 'opted_in' END, :now, :now"
+                f" FROM ({numbers}) AS n"
             ),
             {"tenant": tenant_value, "n": n, "now": now},
         )

@@ -26,7 +26,7 @@ _SECRETS = ("CALLBOARD_SMS_WEBHOOK_SECRET", "CALLBOARD_SMS_API_KEY")
 _SENDER = "CALLBOARD_SMS_SENDER"
 _OWN_SENDER = "senderName"
 _STOP = frozenset(["stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout"])
-_START = frozenset(["start", "unstop", "yes"])
+_START = frozenset(["start", "unstop"])
 
 
 class Received(Struct, kw_only=True, frozen=True):

@@ -1,0 +1,1 @@
+"""The read side: lists, the dashboard and progress, shaped for readers."""

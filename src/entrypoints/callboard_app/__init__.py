@@ -1,0 +1,1 @@
+"""Entry points: settings, the wiring of core and adapters, the server, the worker and the command line."""
