@@ -96,7 +96,9 @@ async def test_a_stored_audience_that_cannot_be_read_is_sent_to_nobody(both: Str
     await both.contacts(3)
     segments = (await both.data("GET", "/audiences/segments"))["segments"]
     campaign = await both.campaign("stored", audience=f"segment:{segments[0]['id']}")
-    for stored in (segments[0]["id"], {"segmentId": segments[0]["id"]}, {"type": "people"}, "", None, [], {}):
+    identity = segments[0]["id"]
+    odd: list[Any] = [identity, {"segmentId": identity}, {"type": "people"}, "", None, [], {}]
+    for stored in odd:
         await both.sql("UPDATE campaigns SET audience = :a", a=json.dumps(stored))
         assert (await both.call("POST", f"/campaigns/{campaign}/enqueue")).status_code >= 400, stored
         await both.work()

@@ -179,5 +179,5 @@ def test_the_api_answers_while_its_own_process_sends_five_thousand(shell: Shell)
         done.set()
         reader.join(40)
     assert len(took) >= 20, "nobody was answered while it was sending"
-    assert max(took) < 5.0
-    assert statistics.median(took) < 1.0
+    assert max(took) < 3.0
+    assert statistics.median(took) < 0.25

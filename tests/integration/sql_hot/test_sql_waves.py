@@ -302,3 +302,16 @@ async def test_a_deadlock_is_an_answer_to_try_again(pg: Sql) -> None:
 
     outcomes = await asyncio.gather(swap(one, two, first_held, second_held), swap(two, one, second_held, first_held))
     assert sorted(outcomes) == ["again", "done"]
+
+
+async def test_a_tally_counts_what_its_own_transaction_did(sql: Sql) -> None:
+    tenant = await sql.tenant()
+    run = await sql.run(tenant, people=3)
+    chunk = await sql.must_claim()
+    async with sql.work(tenant) as w:
+        await w.ledger.mark(chunk, [sending(1)], now=sql.now())
+        inside = await w.ledger.tally([run.id])
+    async with sql.work(tenant) as w:
+        after = await w.ledger.tally([run.id])
+    assert inside == after
+    assert (after[State.QUEUED], after[State.SENDING], after.recipients) == (2, 1, 3)
