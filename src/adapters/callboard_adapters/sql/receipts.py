@@ -98,6 +98,13 @@ class SqlReceipts:
 
     async def _lock(self, receipts: Sequence[Receipt]) -> _Found:
         """Their rows, by our id or else by the provider's; all locked by one statement, in order of run and number."""
+        if receipts and all(receipt.message_id is None for receipt in receipts):  # SMS: nothing of ours to translate to
+            batch = as_json(
+                ({"id": name} for name in {r.provider_message_id for r in receipts}), sqlite=self._scope.sqlite
+            )
+            return _Found(
+                (await self._scope.connection.execute(self._pick(_LOCKED_NAMED), {"batch": batch})).mappings()
+            )
         scope = self._scope
         wanted = {(r.message_id.run_id, r.message_id.seq) for r in receipts if r.message_id is not None}
         theirs = {r.provider_message_id for r in receipts if r.message_id is None}
@@ -217,15 +224,15 @@ _NAMED: Final = _both(
     m.seq,
     rows={"id": "text"},
 )
-_LOCKED: Final = _both(
-    """
+_LOCK: Final = """
     SELECT m.tenant_id, m.run_id, m.seq, m.phone, tenants.timezone, m.state, coalesce(m.reason, '') AS reason,
         m.provider_code, m.provider_message_id, m.credits,
         m.accepted_at, m.sent_at, m.delivered_at, m.read_at, m.failed_at
-    FROM {rows} JOIN messages AS m ON m.run_id = i.run_id AND m.seq = i.seq
+    FROM {{rows}} JOIN messages AS m ON {on}
     JOIN tenants ON tenants.id = m.tenant_id
-    ORDER BY m.run_id, m.seq {lock}
-    """,
+    ORDER BY m.run_id, m.seq {{lock}}
+"""
+_LOCKED_COLUMNS: Final = (
     m.tenant_id,
     m.run_id,
     m.seq,
@@ -241,7 +248,17 @@ _LOCKED: Final = _both(
     m.delivered_at,
     m.read_at,
     m.failed_at,
+)
+_LOCKED: Final = _both(
+    _LOCK.format(on="m.run_id = i.run_id AND m.seq = i.seq"),
+    *_LOCKED_COLUMNS,
     rows={"run_id": "uuid", "seq": "int"},
+    lock=("FOR UPDATE OF m", ""),
+)
+_LOCKED_NAMED: Final = _both(
+    _LOCK.format(on="m.provider_message_id = i.id"),
+    *_LOCKED_COLUMNS,
+    rows={"id": "text"},
     lock=("FOR UPDATE OF m", ""),
 )
 
@@ -299,6 +316,13 @@ _MATCHING: Final = _both(
 )
 
 
+_KEEP: Final = text(
+    "INSERT INTO webhook_calls (id, tenant_id, provider, verdict, body, received_at)"
+    " SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:tenant_id AS uuid[]), CAST(:provider AS text[]),"
+    " CAST(:verdict AS text[]), CAST(:body AS bytea[]), CAST(:received_at AS timestamptz[]))"
+)
+
+
 class SqlWebhookCalls:
     """What called us, kept raw for a while: the body, who was addressed, and what became of it."""
 
@@ -321,6 +345,8 @@ class SqlWebhookCalls:
 
     async def add_all(self, calls: Sequence[WebhookCall]) -> None:
         """Keep a group's calls, one statement."""
+        if not calls:
+            return
         rows = [
             {
                 "id": self._scope.ids.new(),
@@ -332,8 +358,11 @@ class SqlWebhookCalls:
             }
             for call in calls
         ]
-        if rows:
+        if self._scope.sqlite:
             await self._scope.connection.execute(insert(t.webhook_calls), rows)
+        else:  # one round trip and one plan for the group; executemany has one per call
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
+            await self._scope.connection.execute(_KEEP, columns)
 
     async def purge(self, *, older_than: datetime) -> int:
         """Forget old calls."""

@@ -27,7 +27,7 @@ def tenant() -> None:
 @click.option("--name", required=True, help="What customers read as {{shopName}}.")
 @click.option("--region", default="IN", show_default=True, help="Default country of phones (ISO 3166).")
 @click.option("--timezone", default="Asia/Kolkata", show_default=True, help="Zone of its days (IANA).")
-@click.option("--credits", "amount", default=0, show_default=True, type=click.IntRange(0), help="Opening credits.")
+@click.option("--credits", "amount", default=1_000, show_default=True, type=click.IntRange(0), help="Opening credits.")
 @json_option
 @command
 async def create(slug: str, name: str, region: str, timezone: str, amount: int, as_json: bool) -> None:
