@@ -37,7 +37,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict over sources, tests, examples and benches."""
+    """Strict mypy over sources, tests, examples and benches."""
     install(session, "server", "test", "dev")
     session.run("mypy")
 

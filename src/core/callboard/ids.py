@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NewType, Protocol
 from uuid import UUID
 
@@ -18,6 +19,8 @@ RunId = NewType("RunId", UUID)
 AutomationId = NewType("AutomationId", UUID)
 TemplateId = NewType("TemplateId", UUID)
 EventId = NewType("EventId", UUID)
+
+_PRINTED = re.compile(r"([0-9A-Fa-f]{32})\.([0-9]{1,10})", re.ASCII)
 
 
 class Ids(Protocol):
@@ -48,10 +51,6 @@ class MessageId:
     @classmethod
     def parse(cls, text: str) -> MessageId:
         """Read the printed form; :class:`InvalidInput` for anything else."""
-        head, dot, tail = text.partition(".")
-        try:
-            if not dot or len(head) != 32 or len(tail) > 10 or not (tail.isascii() and tail.isdigit()):
-                raise ValueError
-            return cls(RunId(UUID(hex=head)), int(tail))
-        except ValueError:
-            raise InvalidInput("Not a message id", field="message_id") from None
+        if not (match := _PRINTED.fullmatch(text)):
+            raise InvalidInput("Not a message id", field="message_id")
+        return cls(RunId(UUID(hex=match[1])), int(match[2]))

@@ -107,7 +107,9 @@ class Stack:
     def start(self) -> None:
         self.start_redis()
         self.spawn("twin", "sandbox", "--host", "127.0.0.1", "--port", str(self.twin_port))
-        eventually(lambda: self.twin.get("/_control/received?provider=sms").status_code == 200, within=30, what="twin ready")
+        eventually(
+            lambda: self.twin.get("/_control/received?provider=sms").status_code == 200, within=30, what="twin ready"
+        )
         self.command("migrate")
         self.start_api()
 
