@@ -20,7 +20,7 @@ from bench.common import Row, open_store, postgres, report, sqlite
 from callboard.contacts.service import ImportService
 from callboard.ids import TenantId
 from callboard.tenants.model import Tenant
-from callboard_adapters.files import open_rows
+from callboard_adapters.files import open_rows, read_ahead
 from callboard_adapters.system import SystemClock, Uuid7Ids
 
 
@@ -101,7 +101,7 @@ async def measure(
         await s.directory.create(
             Tenant(id=tenant, slug="bench", name="Bench", region="IN", timezone="UTC", created_at=datetime.now(UTC))
         )
-    service = ImportService(work=store.work, clock=SystemClock())
+    service = ImportService(work=store.work, clock=SystemClock(), ahead=read_ahead)
     start = time.perf_counter()
     with path.open("rb") as file:
         outcome = await service.run(tenant, open_rows(file, path.name), dry_run=False)

@@ -30,6 +30,7 @@ from callboard.segments.service import SegmentService
 from callboard.tenants.model import Surface, Tenant
 from callboard.tenants.service import KeyService, SettingsService, TenantService
 from callboard_adapters.channels import ChannelsConfig, ProviderChannels
+from callboard_adapters.files import read_ahead
 from callboard_adapters.jobs.brokers import memory_broker, redis_broker
 from callboard_adapters.jobs.duties import ServiceDuties
 from callboard_adapters.jobs.hints import BrokerHints
@@ -243,7 +244,7 @@ async def bootstrap(
                 keys=KeyService(work=work, system=system, clock=clock, ids=ids),
                 credits=CreditService(work=work, clock=clock, ids=ids),
                 contacts=ContactService(work=work, clock=clock, ids=ids),
-                imports=ImportService(work=work, clock=clock),
+                imports=ImportService(work=work, clock=clock, ahead=read_ahead),
                 segments=SegmentService(work=work, clock=clock, ids=ids),
                 campaigns=CampaignService(work=work, clock=clock, ids=ids, hints=hints, rounds=rounds),
                 receipts=ReceiptService(system=system, clock=clock),

@@ -161,3 +161,30 @@ def test_twenty_parallel_enqueues_with_credits_for_ten(stack: Stack) -> None:
     assert stack.credits(headers) == 0
     assert stack.sql("SELECT count(*) FROM messages") == [(1_000,)]
     stack.check_books()
+
+
+def test_where_the_provider_echoes_our_id_receipts_settle_what_an_answer_lost_left_unknown(stack: Stack) -> None:
+    n = 400
+    headers = stack.shop(slug="echo", contacts=n, granted=n)
+    answer = stack.api.put("/store/settings", json={"channel": "whatsapp"}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    config = {"whatsapp": {"any_template": True, "read_share": 0}}
+    stack.twin.post("/_control/config", json=config).raise_for_status()
+    fault = {"provider": "whatsapp", "kind": "reset_after", "every": 10}
+    stack.twin.post("/_control/faults", json=fault).raise_for_status()
+    stack.start_worker("worker-1", CALLBOARD_WHATSAPP_MPS="1000")
+    template = ("--template", "winter", "--language", "en", "--parameter", "{{firstName|there}}")
+    stack.command("campaign", "send", "--tenant", "echo", "--segment", "all", "--name", "Echo", *template,
+                  "--message", "Hi {{firstName|there}}", "--yes")  # fmt: skip
+    eventually(
+        lambda: stack.sql("SELECT state, count(*) FROM messages GROUP BY 1") == [("delivered", n)],
+        within=60,
+        what="every row proved by its receipts",
+    )
+    got = stack.recipients("whatsapp")
+    assert len(got) == n
+    assert max(got.values()) == 1
+    lost = [item for item in stack.received("whatsapp") if item["fault"]]
+    assert len(lost) >= n // 10, "no answer was lost: the test shows nothing"
+    assert stack.credits(headers) == 0
+    stack.check_books()

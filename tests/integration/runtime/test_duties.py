@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from callboard.contacts.messages import ContactsImported
 from callboard.ids import RunId
@@ -85,6 +85,23 @@ async def test_tidying_takes_what_is_done_and_leaves_what_waits(container: Conta
     await duties.deliver_due()
     await duties.tidy()
     assert await stored(container) == (0, 0)
+
+
+async def test_what_frequency_caps_count_is_kept_as_long_as_a_cap_can_ask(container: Container, shop: Tenant) -> None:
+    async with container.store.engine.begin() as connection:
+        values = {"tenant_id": shop.id, "phone": "+919876543210", "at": container.clock.now()}
+        await connection.execute(insert(t.touches).values(values))
+
+    async def kept() -> int:
+        async with container.store.engine.connect() as connection:
+            return await connection.scalar(select(func.count()).select_from(t.touches)) or 0
+
+    advance(container, timedelta(days=30, hours=1))
+    await container.duties("w").tidy()
+    assert await kept() == 1
+    advance(container, timedelta(days=1))
+    await container.duties("w").tidy()
+    assert await kept() == 0
 
 
 async def test_metrics_count_messages_of_all_tenants(container: Container) -> None:

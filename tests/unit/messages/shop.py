@@ -225,7 +225,7 @@ class Shop:
             return await w.credits.balance()
 
     async def conserved(self) -> None:
-        """The invariants of brief decision 4, for every run of the shop."""
+        """The invariants of credits, for every run of the shop."""
         async with self.work(self.tenant) as w:
             entries = await w.credits.entries(limit=100_000)
             balance = await w.credits.balance()

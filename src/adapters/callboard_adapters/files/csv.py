@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final
 
 from callboard.contacts.rows import row_error
-from callboard_adapters.files.rows import MAX_COLUMNS, Record, refused
+from callboard_adapters.files.record import MAX_COLUMNS, Record, refused
 
 MAX_LINE: Final = 1_048_576
 MAX_FIELD: Final = 131_072  # what the csv module takes by default; its limit is global, so it is not ours to move

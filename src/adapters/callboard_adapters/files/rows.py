@@ -10,21 +10,14 @@ from typing import BinaryIO, Final, Self
 
 from callboard.contacts.model import RowError
 from callboard.contacts.rows import row_error
-from callboard.errors import InvalidInput
+from callboard_adapters.files.csv import csv_records
+from callboard_adapters.files.record import MAX_COLUMNS, Record, refused
+from callboard_adapters.files.xlsx import xlsx_records
 
 Row = tuple[int, Mapping[str, str | None] | RowError]
-Record = tuple[int, Sequence[str] | RowError]
-"""A line number with its cells in order."""
-
-MAX_COLUMNS: Final = 500
 MAX_HEADER: Final = 200
 _ZIP: Final = b"PK\x03\x04"
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-
-
-def refused(message: str) -> InvalidInput:
-    """The one error of this package: the file cannot be read, and why."""
-    return InvalidInput(message, field="file")
 
 
 class Rows:
@@ -82,9 +75,6 @@ def open_rows(source: str | Path | BinaryIO, filename: str | None = None) -> Row
     Everything that makes the whole file unreadable is found here, before a row is handed out: :class:`InvalidInput`
     for ``file``. Refusing takes less than five seconds and little memory, however the file was made.
     """
-    from callboard_adapters.files.csv import csv_records
-    from callboard_adapters.files.xlsx import xlsx_records
-
     with ExitStack() as stack:
         file: BinaryIO
         if isinstance(source, str | Path):

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 import python_calamine
 
-from callboard_adapters.files.rows import MAX_COLUMNS, Record, refused
+from callboard_adapters.files.record import MAX_COLUMNS, Record, refused
 
 MAX_ENTRIES: Final = 2_000
 MAX_DIRECTORY: Final = 1_048_576

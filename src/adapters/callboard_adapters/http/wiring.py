@@ -12,6 +12,7 @@ from callboard.ids import Ids
 from callboard.links.service import LinkService
 from callboard.segments.service import SegmentService
 from callboard.tenants.service import KeyService, SettingsService
+from callboard_adapters.files import read_ahead
 from callboard_adapters.http.clicks import Clicks
 from callboard_adapters.http.container import Services
 from callboard_adapters.http.health import Probes
@@ -56,7 +57,7 @@ def services_over(
         keys=KeyService(work=work, system=system, clock=clock, ids=ids),
         settings=SettingsService(work=work, system=system),
         contacts=ContactService(work=work, clock=clock, ids=ids),
-        imports=ImportService(work=work, clock=clock),
+        imports=ImportService(work=work, clock=clock, ahead=read_ahead),
         segments=SegmentService(work=work, clock=clock, ids=ids),
         campaigns=campaigns,
         automations=AutomationService(work=work, clock=clock, ids=ids),

@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 BATCH: Final = 50
 EVENTS_KEPT: Final = timedelta(days=1)
 CALLS_KEPT: Final = timedelta(days=8)
+TOUCHES_KEPT: Final = timedelta(days=31)
+"""A frequency cap looks back 30 days at most (tenants/settings.py)."""
 
 
 class Workers(Protocol):
@@ -39,6 +41,12 @@ class Purged(Protocol):
     async def purge(self, *, older_than: datetime) -> int: ...
 
 
+class Touched(Protocol):
+    """What frequency caps count."""
+
+    async def forget_touches(self, *, older_than: datetime) -> int: ...
+
+
 class Keys(Protocol):
     """Stored answers to idempotency keys."""
 
@@ -53,6 +61,9 @@ class System(SystemWork, Protocol):
 
     @property
     def webhook_calls(self) -> Purged: ...
+
+    @property
+    def queue(self) -> Touched: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -103,7 +114,7 @@ class ServiceDuties:
         return sum(attrs.astuple(swept))
 
     async def tidy(self) -> int:
-        """Finished events and answers to idempotency keys go after a day, raw callbacks after eight.
+        """Finished events and answers to idempotency keys go after a day, raw callbacks after eight, touches after 31.
 
         The receipts themselves live on in the ledger; a provider repeats a callback for at most seven days.
         """
@@ -112,9 +123,10 @@ class ServiceDuties:
             events = await s.deliveries.purge(older_than=now - EVENTS_KEPT)
         async with self.system() as s:
             calls = await s.webhook_calls.purge(older_than=now - CALLS_KEPT)
+            touches = await s.queue.forget_touches(older_than=now - TOUCHES_KEPT)
         keys = await self.idempotency.purge()
-        if events or calls or keys:
-            _log.info("tidy.removed", events=events, calls=calls, keys=keys)
+        if events or calls or touches or keys:
+            _log.info("tidy.removed", events=events, calls=calls, touches=touches, keys=keys)
         return 0
 
     async def beat(self, worker: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 from sqlalchemy import RowMapping, delete, insert, select, update
@@ -13,9 +12,7 @@ from callboard.automations.model import Automation, ShopEvent, TextTemplate, Tri
 from callboard.ids import AutomationId, TemplateId
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.dialect import insert_into
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
+from callboard_adapters.sql.scope import Scope
 
 
 def _to_automation(row: RowMapping) -> Automation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from sqlalchemy import ColumnElement, RowMapping, delete, select, update
@@ -17,9 +17,7 @@ from callboard.ids import CampaignId, RunId
 from callboard.messages.model import Priority, WhatsAppTemplate
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.dialect import insert_into
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
+from callboard_adapters.sql.scope import Scope
 
 
 def to_campaign(row: RowMapping) -> Campaign:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import RowMapping, text
 
@@ -16,10 +16,8 @@ from callboard.clock import local_date
 from callboard.messages.model import Change, Chunk, State
 from callboard_adapters.sql.batch import as_json, parameters, recordset, storable
 from callboard_adapters.sql.counts import Key
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.tables import UNDATED
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
 
 _ANSWERABLE: Final = (State.SENDING.value, State.UNKNOWN.value)
 

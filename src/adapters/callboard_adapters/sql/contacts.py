@@ -7,7 +7,7 @@ that row first: writers of one tenant's contacts then wait for each other in one
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -20,10 +20,8 @@ from callboard.values import Phone
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.dialect import batches, insert_into
 from callboard_adapters.sql.merge import merge_rows
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.tags import join_tags, split_tags
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
 
 CONTACTS: Final = "contacts"
 """The counter of live contacts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select, update
 
@@ -12,9 +12,7 @@ from callboard.errors import InsufficientCredits
 from callboard.ids import RunId, TenantId
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.dialect import insert_into
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
+from callboard_adapters.sql.scope import Scope
 
 a, e = t.credit_accounts.c, t.credit_entries.c
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -33,9 +33,7 @@ from callboard.ids import EventId, TenantId
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.batch import POSTGRESQL_NOW, SQLITE_NOW
 from callboard_adapters.sql.dialect import insert_into
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
+from callboard_adapters.sql.scope import Scope
 
 d, o, ti = t.deliveries.c, t.outbox.c, t.timers.c
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, bindparam, insert, select, update
 
@@ -14,10 +13,8 @@ from callboard.ids import KeyId, TenantId
 from callboard.tenants.model import Credential, Tenant
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.dialect import insert_into
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.tenants import secret_context, to_credential
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
 
 
 class SqlDirectory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,10 +25,8 @@ from callboard.messages.model import Priority, State
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.batch import POSTGRESQL_NOW, SQLITE_NOW, parameters
 from callboard_adapters.sql.counts import Key
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.segments import eligible
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
 
 c, m = t.contacts.c, t.messages.c
 

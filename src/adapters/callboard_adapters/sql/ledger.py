@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -48,10 +48,8 @@ from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.batch import POSTGRESQL_NOW, SQLITE_NOW, parameters
 from callboard_adapters.sql.counts import Key
 from callboard_adapters.sql.runs import run_values, to_message, to_run
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.segments import compile_criteria, count_eligible, eligible
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
 
 c, k, m, r = t.contacts.c, t.chunks.c, t.messages.c, t.runs.c
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING
 
 from sqlalchemy import RowMapping, func, select
 
@@ -13,9 +12,7 @@ from callboard.ids import CampaignId, ContactId, TenantId
 from callboard.links.model import Link
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.dialect import batches, insert_into
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
+from callboard_adapters.sql.scope import Scope
 
 
 def _to_link(row: RowMapping) -> Link:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
 
 from callboard.contacts.model import ContactRow
 from callboard.contacts.ports import Merged
 from callboard.errors import AlreadyExists
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.tags import join_tags
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
 
 _STAGED: Final = "id, phone, phone_valid, first_name, last_name, email, gender, birth_date, tags, consent"
 _KEPT: Final = ("first_name", "last_name", "email", "gender", "birth_date", "tags")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, Uuid, bindparam, select, text, update
+from sqlalchemy import RowMapping, Uuid, bindparam, delete, select, text, update
 
 from callboard.ids import MessageId, RunId, TenantId
 from callboard.messages.model import Chunk, Reason, RunState, State
@@ -14,9 +14,7 @@ from callboard.messages.ports import Refundable
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.batch import POSTGRESQL_NOW, SQLITE_NOW, as_json, parameters, recordset
 from callboard_adapters.sql.counts import Key
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
+from callboard_adapters.sql.scope import Scope
 
 k, r = t.chunks.c, t.runs.c
 
@@ -61,6 +59,11 @@ class SqlQueue:
         """By run and number."""
         found = await self._scope.connection.execute(_DEAD, {"limit": limit})
         return [_chunk(row) for row in found.mappings()]
+
+    async def forget_touches(self, *, older_than: datetime) -> int:
+        """Drop what no frequency cap can ask about any more."""
+        old = delete(t.touches).where(t.touches.c.at < older_than)
+        return int((await self._scope.connection.execute(old)).rowcount)
 
     async def revive(self, run: RunId, number: int) -> bool:
         """It waits again, or is held while its run is paused; False also when its run is over."""

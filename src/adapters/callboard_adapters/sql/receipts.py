@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 import attrs
@@ -19,10 +19,8 @@ from callboard.messages.rules import advance, writes_off
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.batch import as_json, parameters, recordset, storable
 from callboard_adapters.sql.counts import Key
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
-    from callboard_adapters.webhooks.calls import WebhookCall
+from callboard_adapters.sql.scope import Scope
+from callboard_adapters.webhooks.calls import WebhookCall
 
 m, p = t.messages.c, t.parked_receipts.c
 _json = make_converter(omit_if_default=True)

@@ -10,7 +10,7 @@ import builtins
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -55,10 +55,8 @@ from callboard.segments.rules import SYSTEM_SEGMENTS, birthdays, born_between, d
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.contacts import to_contact
 from callboard_adapters.sql.dialect import batches, insert_into
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.tags import TAG_END, encode_tag
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
 
 _SYSTEM_ORDER: Final = {key: n for n, (key, _, _) in enumerate(SYSTEM_SEGMENTS)}
 

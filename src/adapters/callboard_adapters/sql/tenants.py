@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from sqlalchemy import RowMapping, delete, select, update
 
@@ -13,9 +12,7 @@ from callboard.ids import KeyId, TenantId
 from callboard.tenants.model import Credential, Surface
 from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.dialect import insert_into
-
-if TYPE_CHECKING:
-    from callboard_adapters.sql.work import Scope
+from callboard_adapters.sql.scope import Scope
 
 
 def secret_context(tenant: TenantId, name: str) -> str:

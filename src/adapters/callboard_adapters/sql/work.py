@@ -8,7 +8,6 @@ from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
 
-import attrs
 from sqlalchemy import Text, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -19,7 +18,6 @@ from callboard_adapters.sql import tables as t
 from callboard_adapters.sql.automations import SqlAutomations, SqlShopEvents, SqlTemplates
 from callboard_adapters.sql.campaigns import SqlCampaigns
 from callboard_adapters.sql.contacts import SqlContacts
-from callboard_adapters.sql.counts import Counts
 from callboard_adapters.sql.credits import SqlAccounts, SqlCredits
 from callboard_adapters.sql.delivery import (
     SqlDeliveries,
@@ -35,40 +33,13 @@ from callboard_adapters.sql.ledger import SqlLedger
 from callboard_adapters.sql.links import SqlLinkDirectory, SqlLinks
 from callboard_adapters.sql.queue import SqlQueue
 from callboard_adapters.sql.receipts import SqlReceipts, SqlWebhookCalls
+from callboard_adapters.sql.scope import Scope
 from callboard_adapters.sql.secrets import SecretBox
 from callboard_adapters.sql.segments import SqlAudiences, SqlSegments
 from callboard_adapters.sql.senders import SqlSenders
 from callboard_adapters.sql.tenants import SqlCredentials, SqlSettings
 from callboard_adapters.sql.turns import writing
 from callboard_adapters.sql.workers import SqlWorkers
-
-
-@attrs.define(kw_only=True)
-class Scope:
-    """What every repository gets: the open connection, whose rows, and where new ids come from.
-
-    ``tenant`` is None in system scope. ``sqlite`` picks between the two databases where their SQL differs. ``counts``
-    collects what the transaction does to the rollup until it ends.
-    """
-
-    connection: AsyncConnection
-    tenant: Tenant | None
-    ids: Ids
-    secrets: SecretBox
-    sqlite: bool
-    counts: Counts = attrs.field(factory=Counts)
-
-    @property
-    def tenant_id(self) -> TenantId:
-        """The one tenant whose rows may be touched."""
-        assert self.tenant is not None
-        return self.tenant.id
-
-    @property
-    def timezone(self) -> str:
-        """The tenant's zone: what its days are."""
-        assert self.tenant is not None
-        return self.tenant.timezone
 
 
 class SqlWork:

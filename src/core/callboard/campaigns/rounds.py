@@ -31,7 +31,7 @@ from callboard.tenants.settings import policy, value_of
 
 START_TIMER = "campaign.start"
 CHUNK = 500
-"""Rows per leased chunk (brief decision 2)."""
+"""Rows per leased chunk (docs/decisions/0003)."""
 
 
 @attrs.frozen(kw_only=True)

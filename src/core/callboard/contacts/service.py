@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Final
 
@@ -184,6 +184,25 @@ def _found(contact: Contact | None) -> Contact:
     return contact
 
 
+@attrs.frozen
+class Batch:
+    """Readable rows with distinct phones, and what became of the others since the batch before."""
+
+    rows: list[ContactRow] = attrs.field(factory=list)
+    skipped: list[RowError] = attrs.field(factory=list)
+    invalid: list[RowError] = attrs.field(factory=list)
+
+
+Ahead = Callable[[Iterator[Batch]], AsyncIterator[Batch]]
+"""How batches are fetched: one after the other, or by an adapter that reads the next one while this one is written."""
+
+
+async def one_by_one(batches: Iterator[Batch]) -> AsyncIterator[Batch]:
+    """Read a batch, then use it."""
+    for batch in batches:
+        yield batch
+
+
 @attrs.frozen(kw_only=True)
 class ImportService:
     """Imports rows in batches, each its own transaction: an import that broke off is simply run again."""
@@ -191,11 +210,12 @@ class ImportService:
     work: OpenWork[Work]
     clock: Clock
     batch_size: int = attrs.field(default=5_000, validator=[attrs.validators.ge(1), attrs.validators.le(MAX_BATCH)])
+    ahead: Ahead = one_by_one
 
     async def run(
         self,
         tenant: TenantId,
-        rows: Iterable[RawRow] | AsyncIterable[RawRow],
+        rows: Iterable[RawRow],
         *,
         headers: Iterable[str] | None = None,
         dry_run: bool = False,
@@ -213,41 +233,46 @@ class ImportService:
         async with self.work(tenant) as w:
             region, zone = w.tenant.region, w.tenant.timezone
         today = local_date(self.clock.now(), zone)
-        batch: list[ContactRow] = []
-        seen: set[int] = set()  # about 65 bytes a phone
-        async for line, cells in _each(rows):
-            row = cells if isinstance(cells, RowError) else read_row(cells, line, region, today=today)
-            if isinstance(row, RowError):
-                tally.refuse(row, invalid=True)
-            elif (key := int(row.phone.e164)) in seen:
-                tally.refuse(row_error(line, "phone", row.phone.e164, DUPLICATE), invalid=False)
-            else:
-                seen.add(key)
-                batch.append(row)
-                if len(batch) >= self.batch_size:
-                    await self._take(tenant, batch, tally)
-                    batch = []
-                    progress(tally.report())
-        if batch:
-            await self._take(tenant, batch, tally)
-        report = tally.report()
-        progress(report)
-        return report
+        async for batch in self.ahead(batches(rows, region, today=today, size=self.batch_size)):
+            if batch.rows:
+                await self._take(tenant, batch.rows, tally)
+            tally.refuse(batch)
+            progress(tally.report())
+        return tally.report()
 
-    async def _take(self, tenant: TenantId, batch: list[ContactRow], tally: _Tally) -> None:
+    async def _take(self, tenant: TenantId, rows: list[ContactRow], tally: _Tally) -> None:
         async with self.work(tenant) as w:
             if tally.dry_run:
-                known = len(await w.contacts.existing_phones([row.phone.e164 for row in batch]))
-                tally.created += len(batch) - known
+                known = len(await w.contacts.existing_phones([row.phone.e164 for row in rows]))
+                tally.created += len(rows) - known
                 tally.updated += known
                 return
-            merged = await w.contacts.merge_rows(batch)
+            merged = await w.contacts.merge_rows(rows)
             updated = merged.updated + merged.unchanged
             if merged.created or merged.updated:
                 await w.outbox.add(ContactsImported(created=merged.created, updated=merged.updated))
         # Counted after the commit: a batch that was rolled back is in no report.
         tally.created += merged.created
         tally.updated += updated
+
+
+def batches(rows: Iterable[RawRow], region: str, *, today: date, size: int) -> Iterator[Batch]:
+    """Read rows into batches of at most ``size`` contacts; always at least one batch, and every row is in one."""
+    batch = Batch()
+    seen: set[int] = set()  # about 65 bytes a phone
+    for line, cells in rows:
+        row = cells if isinstance(cells, RowError) else read_row(cells, line, region, today=today)
+        if isinstance(row, RowError):
+            batch.invalid.append(row)
+        elif (key := int(row.phone.e164)) in seen:
+            batch.skipped.append(row_error(line, "phone", row.phone.e164, DUPLICATE))
+        else:
+            seen.add(key)
+            batch.rows.append(row)
+        if len(batch.rows) + len(batch.invalid) + len(batch.skipped) >= size:
+            yield batch
+            batch = Batch()
+    yield batch
 
 
 class _Tally:
@@ -258,13 +283,11 @@ class _Tally:
         self.created = self.updated = self.skipped = self.invalid = 0
         self._errors: list[RowError] = []
 
-    def refuse(self, error: RowError, *, invalid: bool) -> None:
-        if invalid:
-            self.invalid += 1
-        else:
-            self.skipped += 1
-        if len(self._errors) < MAX_ERRORS:
-            self._errors.append(error)
+    def refuse(self, batch: Batch) -> None:
+        self.invalid += len(batch.invalid)
+        self.skipped += len(batch.skipped)
+        refused = sorted([*batch.invalid, *batch.skipped], key=lambda error: error.line)
+        self._errors += refused[: MAX_ERRORS - len(self._errors)]
 
     def report(self) -> ImportReport:
         return ImportReport(
@@ -276,12 +299,3 @@ class _Tally:
             errors=tuple(self._errors),
             dry_run=self.dry_run,
         )
-
-
-async def _each(rows: Iterable[RawRow] | AsyncIterable[RawRow]) -> AsyncIterator[RawRow]:
-    if isinstance(rows, AsyncIterable):
-        async for row in rows:
-            yield row
-    else:
-        for row in rows:
-            yield row

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
@@ -24,7 +23,6 @@ from callboard.errors import InvalidInput
 from callboard_adapters.files import open_rows
 from callboard_adapters.http.body import UnsupportedMediaType, decode_json, is_json
 
-_SLICE = 500
 _IN_MEMORY = 1024 * 1024
 _MOST_PARTS = 100
 _MOST_JSON_ROWS = 100_000
@@ -43,7 +41,7 @@ _JSON = msgspec.json.Decoder(JsonImport)
 class Upload:
     """Rows as the import service takes them."""
 
-    rows: AsyncIterator[RawRow]
+    rows: Iterable[RawRow]
     headers: tuple[str, ...] | None
 
 
@@ -51,19 +49,19 @@ class Upload:
 async def rows_of(request: Request[Any, Any, Any]) -> AsyncIterator[Upload]:
     """The rows of a request. 415 for any other media type, InvalidInput for ``file`` or a field of ``contacts``.
 
-    Files are opened and read off the event loop, a few hundred rows at a time, so that an import starves nobody.
+    Files are opened off the event loop; the import service reads them there too, so that an import starves nobody.
     """
     kind = request.headers.get("content-type", "")
     if is_json(kind):
         body = await request.body()
         data = await asyncio.to_thread(decode_json, body, _JSON)
-        yield Upload(rows=_in_slices(_json_rows(data)), headers=None)
+        yield Upload(rows=_json_rows(data), headers=None)
     elif kind.partition(";")[0].strip().lower() == "multipart/form-data":
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             name = await _receive(request, file)
             table = await asyncio.to_thread(open_rows, cast("BinaryIO", file), name)
             try:
-                yield Upload(rows=_in_slices(iter(table)), headers=tuple(table.headers))
+                yield Upload(rows=table, headers=tuple(table.headers))
             finally:
                 table.close()
     else:
@@ -90,12 +88,6 @@ async def _receive(request: Request[Any, Any, Any], file: SpooledTemporaryFile[b
     if len(names) != 1:
         raise InvalidInput("Exactly one file in the field file is required", field="file")
     return names[0]
-
-
-async def _in_slices(rows: Iterator[RawRow]) -> AsyncIterator[RawRow]:
-    while batch := await asyncio.to_thread(lambda: list(islice(rows, _SLICE))):
-        for row in batch:
-            yield row
 
 
 def _json_rows(data: JsonImport) -> Iterator[RawRow]:
