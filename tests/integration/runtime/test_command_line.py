@@ -299,7 +299,7 @@ def test_a_campaign_can_be_scheduled_and_a_message_previewed(shop: Shell) -> Non
 
 
 def test_not_enough_credits_is_refused_with_how_to_get_some(shop: Shell) -> None:
-    shop.json("tenant", "create", "--slug", "poor", "--name", "Poor")
+    shop.json("tenant", "create", "--slug", "poor", "--name", "Poor", "--credits", "0")
     shop.json("contacts", "import", str(write_csv(shop.folder / "p.csv", 60)), "--tenant", "poor")
     answer = shop.json(
         "campaign", "send", "--tenant", "poor", "--segment", "all", "--name", "n", "--message", "Hi", "--yes", code=1

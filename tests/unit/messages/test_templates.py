@@ -99,7 +99,10 @@ def test_an_unsubscribe_link_that_the_text_places_is_not_repeated() -> None:
     ],
 )
 def test_evil_texts_take_linear_time(evil: str) -> None:
-    """Twice the text takes about twice the time, where a quadratic one would take four times."""
+    """Sixteen times the text takes about 16 times as long, where a quadratic way would take 256 times as long.
+
+    A ratio in one run, with room for a busy machine: no time of its own is promised.
+    """
 
     def seconds(text: str) -> float:
         best = 1e9
@@ -109,7 +112,7 @@ def test_evil_texts_take_linear_time(evil: str) -> None:
             best = min(best, time.process_time() - start)
         return best
 
-    assert seconds(evil * 4) < 10 * max(seconds(evil), 0.002)
+    assert seconds(evil * 4) < 100 * max(seconds(evil[: len(evil) // 4]), 0.001)
 
 
 def test_names_are_listed_once_and_unknown_ones_told_apart() -> None:
