@@ -27,6 +27,7 @@ from callboard.messages.messages import RunDrained
 from callboard.messages.model import Fact, Priority, Reason, RunState, State
 from callboard.messages.ports import Refused
 from callboard.segments.service import SegmentService
+from callboard.tenants.model import Channel
 from callboard_adapters.memory import MemoryChannel
 
 REFUSED = Refused(reason=Reason.REFUSED, provider_code="1")
@@ -484,3 +485,19 @@ async def test_an_old_round_that_drains_late_does_not_end_the_new_one() -> None:
         await w.outbox.add(RunDrained(run_id=first.run_id, campaign_id=campaign.id))
     await shop.settle_events()
     assert (await shop.reload(campaign)).status is CampaignStatus.SENDING
+
+
+async def test_a_sending_campaign_whose_sender_is_paused_says_why_and_until_when() -> None:
+    shop = await Shop().open(2)
+    campaign = await shop.campaign()
+    assert await shop.campaigns.held_by(shop.tenant, campaign.id) is None
+    await shop.campaigns.enqueue(shop.tenant, campaign.id)
+    assert await shop.campaigns.held_by(shop.tenant, campaign.id) is None
+    until = shop.clock.now() + timedelta(minutes=1)
+    async with shop.work(shop.tenant) as w:
+        await w.senders.pause(Channel.SMS, until=until, reason="Set CALLBOARD_SMS_API_KEY")
+    held = await shop.campaigns.held_by(shop.tenant, campaign.id)
+    assert held is not None
+    assert (held.reason, held.paused_until) == ("Set CALLBOARD_SMS_API_KEY", until)
+    shop.clock.advance(timedelta(minutes=2))
+    assert await shop.campaigns.held_by(shop.tenant, campaign.id) is None

@@ -11,7 +11,7 @@ from callboard.delivery.ports import Inbox
 from callboard.events import Outbox, Timers
 from callboard.ids import CampaignId
 from callboard.links.ports import Links
-from callboard.messages.ports import Ledger
+from callboard.messages.ports import Ledger, Senders
 from callboard.segments.ports import Audiences, Segments
 from callboard.tenants.model import Tenant
 from callboard.tenants.ports import Settings
@@ -54,6 +54,8 @@ class Work(Protocol):
     def campaigns(self) -> Campaigns: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def senders(self) -> Senders: ...
     @property
     def credits(self) -> Credits: ...
     @property

@@ -18,7 +18,7 @@ from callboard.ids import CampaignId, Ids, TenantId
 from callboard.links.rules import shorten_urls
 from callboard.messages.messages import RunOpened
 from callboard.messages.model import Run, RunState
-from callboard.messages.ports import Hints
+from callboard.messages.ports import Hints, SenderState
 from callboard.messages.sms_parts import Parts, count_parts
 from callboard.messages.templates import DISCOUNT, FIRST_NAME, LAST_NAME, SHOP_NAME, UNSUBSCRIBE_URL, compile_text
 from callboard.segments.model import AllOf, ConsentIs
@@ -78,6 +78,17 @@ class CampaignService:
         async with self.work(tenant) as w:
             _found(await w.campaigns.get(campaign))
             return await w.ledger.runs(campaign)
+
+    async def held_by(self, tenant: TenantId, campaign: CampaignId) -> SenderState | None:
+        """Why a sending campaign does not move, if it is its sender: paused by the provider or not configured."""
+        async with self.work(tenant) as w:
+            found = _found(await w.campaigns.get(campaign))
+            run = await w.ledger.run(found.current_run) if found.current_run is not None else None
+            if found.status is not CampaignStatus.SENDING or run is None:
+                return None
+            sender = await w.senders.state(run.content.channel)
+        held = sender.paused_until is not None and sender.paused_until > self.clock.now()
+        return sender if held else None
 
     async def create(self, tenant: TenantId, command: CreateCampaign) -> Campaign:
         """A draft, or scheduled at once. AlreadyExists for the name, NotFound for the segment, InvalidInput."""

@@ -194,7 +194,8 @@ async def figures(container: Container, tenant: Tenant, identity: CampaignId) ->
     found = await StoreReads(container.store).campaign_row(tenant.id, identity)
     if found is None:
         refuse("The campaign is gone", code="NOT_FOUND")
-    return _row(found.campaign, found.tally)
+    held = await container.campaigns.held_by(tenant.id, identity)
+    return _row(found.campaign, found.tally) | {"heldBecause": None if held is None else held.reason}
 
 
 def _row(found: Campaign, tally: Tally) -> dict[str, Any]:

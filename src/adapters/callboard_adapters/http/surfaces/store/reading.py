@@ -8,6 +8,7 @@ from callboard.campaigns.model import CampaignStatus
 from callboard.campaigns.rules import dump_audience
 from callboard.campaigns.service import Preview
 from callboard.messages.model import OPEN, Run, State, Tally
+from callboard.messages.ports import SenderState
 from callboard_adapters.http.surfaces.store.wire import campaigns as wire
 from callboard_adapters.http.surfaces.store.wire import dashboard as board
 from callboard_adapters.sql.queries.model import CampaignRow, Dashboard, FailedRecipient, RunProgress, Summary
@@ -95,7 +96,7 @@ def processed(progress: RunProgress | None) -> tuple[int, int]:
     return progress.recipients - sum(progress.tally[state] for state in OPEN), progress.recipients
 
 
-def status_out(row: CampaignRow, progress: RunProgress | None) -> wire.StatusOut:
+def status_out(row: CampaignRow, progress: RunProgress | None, held: SenderState | None) -> wire.StatusOut:
     """Where a campaign is."""
     campaign = row.campaign
     return wire.StatusOut(
@@ -105,6 +106,8 @@ def status_out(row: CampaignRow, progress: RunProgress | None) -> wire.StatusOut
         status_reason=campaign.status_reason,
         **counts(row.tally),
         progress=percent(*processed(progress)),
+        held_until=None if held is None else held.paused_until,
+        held_because=None if held is None else held.reason,
         next_run_at=campaign.next_run_at,
         updated_at=campaign.updated_at,
     )

@@ -170,7 +170,8 @@ async def campaign_status(caller: Caller, services: Core, campaign_id: FromPath[
     """Where it is."""
     row = await _row(services, caller.tenant_id, _id(campaign_id))
     progress = await services.reads.run_progress(caller.tenant_id, row.campaign.id)
-    return Ok(data=reading.status_out(row, progress))
+    held = await services.campaigns.held_by(caller.tenant_id, row.campaign.id)
+    return Ok(data=reading.status_out(row, progress, held))
 
 
 @get("/{campaign_id:str}/progress")

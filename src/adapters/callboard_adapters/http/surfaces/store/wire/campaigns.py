@@ -168,7 +168,10 @@ class MetricsOut(Camel):
 
 
 class StatusOut(Camel):
-    """Where the campaign is, the counts of all its rounds, and how far the newest one is (0 to 100)."""
+    """Where the campaign is, the counts of all its rounds, and how far the newest one is (0 to 100).
+
+    ``held_*`` say why a sending campaign does not move: its sender is paused, and until when at least.
+    """
 
     id: str
     campaign_id: str
@@ -186,6 +189,8 @@ class StatusOut(Camel):
     cancelled: int
     by_reason: dict[str, int]
     progress: float
+    held_until: datetime | None
+    held_because: str | None
     next_run_at: datetime | None
     updated_at: datetime
 
