@@ -209,7 +209,7 @@ class ImportService:
 
     work: OpenWork[Work]
     clock: Clock
-    batch_size: int = attrs.field(default=5_000, validator=[attrs.validators.ge(1), attrs.validators.le(MAX_BATCH)])
+    batch_size: int = attrs.field(default=10_000, validator=[attrs.validators.ge(1), attrs.validators.le(MAX_BATCH)])
     ahead: Ahead = one_by_one
 
     async def run(
