@@ -19,7 +19,14 @@ from callboard.errors import InvalidInput
 from callboard.ids import TenantId
 from callboard.values import parse_phone
 from callboard_adapters.http.container import Services
-from callboard_adapters.http.webhooks.common import CALLBACK_LIMIT, PUBLIC, bad_signature, raw_header, unreadable
+from callboard_adapters.http.webhooks.common import (
+    CALLBACK_LIMIT,
+    PUBLIC,
+    bad_signature,
+    matching,
+    raw_header,
+    unreadable,
+)
 from callboard_adapters.webhooks.owners import Owners
 
 Core = NamedDependency[Services]
@@ -65,7 +72,8 @@ async def signer(request: Request[Any, Any, Any], body: bytes, owners: Owners) -
     """The tenant whose secret signs the body; where several share one, its shop domain says which. Else 401."""
     given = raw_header(request, "X-Shopify-Hmac-Sha256") or b""
     secrets = await owners.holding(_SECRET)
-    good = {tenant for tenant, secret in secrets.items() if hmac.compare_digest(given, sign(body, secret))}
+    fitting = await matching(secrets.values(), body, lambda secret: hmac.compare_digest(given, sign(body, secret)))
+    good = {tenant for tenant, secret in secrets.items() if secret in fitting}
     if len(good) > 1:
         domain = raw_header(request, "X-Shopify-Shop-Domain") or b""
         domains = await owners.holding(_DOMAIN)

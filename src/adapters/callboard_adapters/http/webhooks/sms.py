@@ -14,7 +14,14 @@ from callboard.errors import InvalidInput
 from callboard.ids import TenantId
 from callboard.values import parse_phone
 from callboard_adapters.http.container import Services
-from callboard_adapters.http.webhooks.common import CALLBACK_LIMIT, PUBLIC, bad_signature, raw_header, unreadable
+from callboard_adapters.http.webhooks.common import (
+    CALLBACK_LIMIT,
+    PUBLIC,
+    bad_signature,
+    matching,
+    raw_header,
+    unreadable,
+)
 from callboard_adapters.sms import wire
 from callboard_adapters.webhooks.calls import WebhookCall
 from callboard_adapters.webhooks.owners import Owners
@@ -78,7 +85,7 @@ async def signers(request: Request[Any, Any, Any], body: bytes, owners: Owners) 
     signatures = [raw_header(request, name) for name in ("X-Webhook-Signature", "X-Mitto-Signature")]
     own, keys = [await owners.holding(name) for name in _SECRETS]
     secrets = {**keys, **own}
-    good = {secret for secret in set(secrets.values()) if wire.signed(body, signatures, secret)}
+    good = await matching(secrets.values(), body, lambda secret: wire.signed(body, signatures, secret))
     if not good:
         raise bad_signature()
     return frozenset(tenant for tenant, secret in secrets.items() if secret in good)
