@@ -62,9 +62,9 @@ async def test_two_busy_processes_both_get_their_turns(tmp_path: Path) -> None:
     await asyncio.to_thread(other.join)
     async with engine_on(file) as engine, writing(engine) as connection:
         assert await connection.scalar(text("SELECT n FROM n")) == len(mine) + len(theirs)
-    assert len(theirs) > 20
-    assert max(mine) < 3
-    assert max(theirs) < 3
+    fewer, more = sorted((len(mine), len(theirs)))
+    assert fewer > 20
+    assert fewer > more / 10, "one process kept the other from writing"
 
 
 async def test_a_cancelled_waiter_neither_holds_nor_gives_away_a_turn(tmp_path: Path) -> None:
