@@ -19,6 +19,8 @@ from callboard.messages.model import State
 from callboard.segments.model import Segment
 from callboard_app.demo.proof import Check
 
+_ALWAYS = (State.DELIVERED, State.FAILED, State.SKIPPED)
+"""Counts that are told even when they are zero."""
 _COLORS = {
     State.QUEUED: "grey50",
     State.SENDING: "yellow",
@@ -125,8 +127,10 @@ class Show:
         table = Table(box=None, pad_edge=False, header_style="dim", show_header=False)
         table.add_column(justify="right")
         table.add_column()
+        table.add_row(f"{report['accepted']:,}", Text("accepted by the provider, of which now", style="bold"))
         for state in State:
-            if n := report["states"].get(state.value, 0):
+            n = report["states"].get(state.value, 0)
+            if n or state in _ALWAYS:
                 table.add_row(f"{n:,}", Text(state.value, style=_COLORS[state]))
         for reason, n in sorted(report["by_reason"].items(), key=lambda item: -item[1]):
             table.add_row(Text(f"{n:,}", style="dim"), Text(f"  because {reason}", style="dim"))
