@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,19 @@ class Stack:
         with psycopg.connect(self.database_url.replace("+psycopg", ""), autocommit=True) as c:
             c.execute("SELECT set_config('app.scope', 'system', false)")
             return list(c.execute(query.encode(), parameters).fetchall())
+
+    @contextlib.contextmanager
+    def database_gone(self) -> Iterator[None]:
+        """Cut every connection to our database and refuse new ones until the block ends."""
+        head, _, tail = self.database_url.replace("+psycopg", "").partition("?")
+        server, _, name = head.rpartition("/")
+        with psycopg.connect(f"{server}/postgres" + (f"?{tail}" if tail else ""), autocommit=True) as c:
+            c.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false'.encode())
+            c.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            try:
+                yield
+            finally:
+                c.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true'.encode())
 
     def check_books(self) -> None:
         """Credits, counts and rows agree, for every tenant and run."""

@@ -128,12 +128,20 @@ def test_sigterm_leaves_nothing_unknown_and_ends_in_time(stack: Stack) -> None:
 
 
 def test_sigterm_ends_in_time_while_redis_and_the_database_are_out_of_reach(stack: Stack) -> None:
+    headers = stack.shop(slug="alone", contacts=N, granted=N)
+    slow_twin(stack, 200)
     stack.start_worker("worker-1")
-    time.sleep(3)
+    campaign = stack.campaign(headers, "Alone")
+    stack.enqueue(headers, campaign)
+    wait_half(stack, 0.1)
     stack.kill("redis")
-    started = time.monotonic()
-    stack.kill("worker-1", signal.SIGTERM)
-    assert time.monotonic() - started < 25
+    with stack.database_gone():
+        started = time.monotonic()
+        stack.kill("worker-1", signal.SIGTERM)
+        assert time.monotonic() - started < 30
+    stack.start_redis()
+    stack.start_worker("worker-2")
+    verdict(stack, headers, campaign, granted=N, max_unknown=4 * 32)
 
 
 def test_an_answer_lost_after_acceptance_is_never_sent_again(stack: Stack) -> None:
