@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from tests.integration.chaos.stack import free_port
 from tests.integration.runtime.conftest import Shell, answers, eventually, get
 
 from callboard.messages.model import State
@@ -326,3 +327,21 @@ def test_a_server_that_cannot_start_says_why(shell: Shell, tmp_path: Path) -> No
     assert "CALLBOARD_SECRET_KEY" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_shop_without_a_provider_is_told_what_holds_its_campaign(shell: Shell) -> None:
+    shell.json("tenant", "create", "--slug", "bare", "--name", "Bare")
+    file = shell.folder / "one.csv"
+    file.write_text("phone,smsConsent\n9876500001,yes\n")
+    shell.json("contacts", "import", str(file), "--tenant", "bare")
+    shell.json("campaign", "send", "--tenant", "bare", "--segment", "all", "--name", "n", "--message", "Hi", "--yes")
+    port = str(free_port())
+    shell.start("serve", "--port", port)  # the embedded worker meets the missing credentials
+
+    def held() -> str:
+        return str(shell.json("campaign", "status", "n", "--tenant", "bare")["heldBecause"])
+
+    assert eventually(lambda: "CALLBOARD_SMS_API_KEY" in held(), 30)
+    why = shell.json("why", "9876500001", "n", "--tenant", "bare")
+    assert why["state"] == "queued"
+    assert "CALLBOARD_SMS_API_KEY" in why["explanation"][-1]

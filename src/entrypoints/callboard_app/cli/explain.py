@@ -15,7 +15,7 @@ from callboard.contacts.model import Consent, Contact
 from callboard.errors import InvalidInput
 from callboard.ids import CampaignId, ContactId, MessageId, RunId
 from callboard.messages.explain import WORDS, explain
-from callboard.messages.model import Message, Reason
+from callboard.messages.model import Message, Reason, State
 from callboard.segments.model import AllOf, CreatedBetween
 from callboard.values import parse_phone
 from callboard_app.cli.common import command, emit, json_option, opened, refuse, tenant_option
@@ -43,7 +43,8 @@ async def why(subject: str, campaign: str | None, slug: str, as_json: bool) -> N
             if message is None:
                 refuse("No such message", code="NOT_FOUND", advice="Messages are named RUN.NUMBER.")
             found = None if message.campaign_id is None else await w.campaigns.get(message.campaign_id)
-            _tell(_explained(message, found, tenant.timezone), as_json=as_json)
+            held = await _held(container, w, message)
+            _tell(_explained(message, found, tenant.timezone, held), as_json=as_json)
             return
         target = await _campaign(w, campaign)
         contact = await _contact(w, subject, tenant.region)
@@ -51,7 +52,8 @@ async def why(subject: str, campaign: str | None, slug: str, as_json: bool) -> N
             row for run in await w.ledger.runs(target.id) for row in await w.ledger.messages(run.id, contact=contact.id)
         ]
         if rows:
-            _tell(_explained(rows[-1], target, tenant.timezone), as_json=as_json)
+            held = await _held(container, w, rows[-1])
+            _tell(_explained(rows[-1], target, tenant.timezone, held), as_json=as_json)
             return
         reason, text = await _absence(container, w, contact, target)
         _tell(
@@ -68,7 +70,16 @@ async def why(subject: str, campaign: str | None, slug: str, as_json: bool) -> N
         )
 
 
-def _explained(message: Message, campaign: Campaign | None, timezone: str) -> dict[str, object]:
+async def _held(container: Container, w: Any, message: Message) -> list[str]:
+    """What keeps a waiting message's sender from sending, if something does."""
+    sender = await w.senders.state(message.channel)
+    waits = message.state is State.QUEUED and sender.paused_until is not None
+    if not waits or sender.paused_until <= container.clock.now():
+        return []
+    return [f"Its sender is held: {sender.reason}."]
+
+
+def _explained(message: Message, campaign: Campaign | None, timezone: str, held: list[str]) -> dict[str, object]:
     return {
         "message": str(message.id),
         "contact": None if message.contact_id is None else str(message.contact_id),
@@ -77,7 +88,7 @@ def _explained(message: Message, campaign: Campaign | None, timezone: str) -> di
         "channel": message.channel.value,
         "state": message.state.value,
         "reason": None if message.reason is None else message.reason.value,
-        "explanation": explain(message, timezone=timezone),
+        "explanation": [*explain(message, timezone=timezone), *held],
         "provider_code": message.provider_code,
         "provider_message_id": message.provider_message_id,
         "attempt": message.attempt,
