@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 import urllib.request
 
+import pytest
 from tests.conftest import free_port
 from tests.integration.runtime.conftest import Shell, answers, eventually, get
 
@@ -60,3 +62,23 @@ def test_it_keeps_serving_with_the_printed_credentials_until_it_is_stopped(shell
     assert not answers(f"{url}/health/live")
     assert (data / "callboard.db").exists()
     assert not [line for line in (data / "serve.log").read_text().splitlines() if '"level": "error"' in line]
+
+
+@pytest.mark.timeout(300)
+def test_once_ends_with_one_when_a_number_does_not_add_up(shell: Shell) -> None:
+    process = shell.start("demo", "--once", "--contacts", "3000", "--port", str(free_port()))
+    log = shell.folder / "demo-0.log"
+
+    def twin() -> str | None:
+        found = re.search(r"provider twin (http://127\.0\.0\.1:\d+)", log.read_text())
+        return found[1] if found else None
+
+    assert eventually(lambda: twin() is not None, 60), log.read_text()
+    fault = {"provider": "sms", "kind": "reset_after", "next": 3}  # taken, but we never hear of it
+    request = urllib.request.Request(
+        f"{twin()}/_control/faults", data=json.dumps(fault).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status < 300
+    assert process.wait(200) == 1, log.read_text()
+    assert "A number does not add up." in log.read_text()

@@ -80,14 +80,15 @@ class SqlReceipts:
         found = (await self._scope.connection.execute(self._pick(_MATCHING), {"limit": limit})).all()
         parked = [(row.provider, row.key, _json.loads(row.payload, Receipt)) for row in found]
         rows = await self._lock([receipt for _, _, receipt in parked])
-        known = []
+        known, claimed = [], []
         for provider, key, receipt in parked:
             row = rows.of(receipt)
             if row is not None:
                 known.append((receipt, row))
-                await self._scope.connection.execute(
-                    delete(t.parked_receipts).where(p.provider == provider, p.key == key)
-                )
+                claimed.append({"provider": provider, "key": key})
+        if claimed:
+            batch = as_json(claimed, sqlite=self._scope.sqlite)
+            await self._scope.connection.execute(self._pick(_UNPARK), {"batch": batch})
         return await self._apply(known)
 
     async def drop_parked(self, *, older_than: datetime) -> int:
@@ -293,6 +294,10 @@ _PARK: Final = _both(
     RETURNING key
     """,
     rows={"provider": "text", "key": "text", "provider_message_id": "text", "payload": "text"},
+)
+_UNPARK: Final = _both(
+    "DELETE FROM parked_receipts WHERE (provider, key) IN (SELECT i.provider, i.key FROM {rows})",
+    rows={"provider": "text", "key": "text"},
 )
 # those that nobody may match (another tenant's signature, an id of ours that never was) must not fill the batch
 _MATCHING: Final = _both(
